@@ -40,12 +40,18 @@ class Report final : public build::BuildObserver {
         announced_ = false;
     }
     void output(std::string_view text) override {
-        if (quiet_) return;
+        if (quiet_) {
+            // Kept for the case that the step fails; the end says most.
+            unseen_ += text;
+            if (unseen_.size() > 2 * kKept) unseen_.erase(0, unseen_.size() - kKept);
+            return;
+        }
         announce();
         ::fwrite(text.data(), 1, text.size(), stderr);
         at_line_start_ = text.empty() || text.back() == '\n';
     }
     void finished(const build::StepReport& step) override {
+        unseen_.clear();
         if (quiet_) return;
         if (!at_line_start_) say("");
         at_line_start_ = true;
@@ -58,13 +64,18 @@ class Report final : public build::BuildObserver {
     }
     void warning(const std::string& text) override { say("warning: " + text); }
 
+    /// What the failed step printed, when nothing was shown.
+    void show_unseen() { ::fwrite(unseen_.data(), 1, unseen_.size(), stderr); }
+
   private:
+    static constexpr std::size_t kKept = 64 << 10;
     void announce() {
         if (!announced_) say(heading_);
         announced_ = true;
     }
     const bool quiet_;
     std::string heading_;
+    std::string unseen_;
     bool announced_ = false;
     bool at_line_start_ = true;
 };
@@ -116,14 +127,20 @@ int run(Program& program, const Args& args) {
     options.network = args.network != "none";
     options.keep_failed = args.on_error == "keep";
     options.source_date = source_date(options.build_args);
-    options.build_args.erase("SOURCE_DATE_EPOCH");
 
     Store& store = program.store();
     Lease lease(store, "build " + (familiar.empty() ? args.context : familiar.front()));
     Report report(args.quiet);
     build::Engine engine(store, program.images(), program.workspaces(), report);
     const build::BuildResult result = doing(fmt::format("cannot build {}", familiar.empty() ? "'" + args.context + "'" : "'" + familiar.front() + "'"),
-                                            [&] { return engine.build(recipe, context, options, lease); });
+                                            [&] {
+                                                try {
+                                                    return engine.build(recipe, context, options, lease);
+                                                } catch (...) {
+                                                    report.show_unseen();
+                                                    throw;
+                                                }
+                                            });
 
     Transaction transaction(store, "build");
     const auto staged = program.images().stage(transaction, result.image);

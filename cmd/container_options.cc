@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "layers/base/file.h"
+#include "overlay/sandbox_plan.h"
 
 namespace surcoat::cmd {
 
@@ -134,9 +135,8 @@ overlay::NewContainer ContainerOptions::make(const registry::StoredImage& image)
     for (const std::string& volume : volumes) spec.mounts.push_back(parse_volume(volume));
     for (const std::string& mount : mounts) parse_mount(mount, spec);
     for (const std::string& path : tmpfs) {
-        const std::string target = path.substr(0, path.find(':'));
-        if (target.empty() || target[0] != '/') throw Error(Errc::invalid, fmt::format("--tmpfs '{}' must be an absolute path", path));
-        spec.tmpfs.push_back(target);
+        overlay::parse_tmpfs(path);  // refuses what is wrong with it
+        spec.tmpfs.push_back(path);
     }
     for (const std::string& label : labels) {
         const std::size_t equals = label.find('=');

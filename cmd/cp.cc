@@ -58,6 +58,8 @@ void copy_out(UnionView& view, const std::string& from, const Inode& inode, int 
             const UniqueFd in = view.open_read(from);
             const UniqueFd out = open_file_at(directory, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
             copy_contents(in.get(), out.get(), static_cast<std::uint64_t>(stat_fd(in.get()).st_size));
+            // The owner first: changing it clears setuid and setgid.
+            if (keep_owner && ::fchown(out.get(), inode.uid, inode.gid) != 0) throw_errno(fmt::format("set the owner of '{}'", name));
             if (::fchmod(out.get(), inode.mode) != 0) throw_errno(fmt::format("set the mode of '{}'", name));
             break;
         }
@@ -68,7 +70,7 @@ void copy_out(UnionView& view, const std::string& from, const Inode& inode, int 
             say(fmt::format("warning: device '{}' is not copied to this host", printable(from)));
             return;
     }
-    if (keep_owner && ::fchownat(directory, name.c_str(), inode.uid, inode.gid, AT_SYMLINK_NOFOLLOW) != 0) throw_errno(fmt::format("set the owner of '{}'", name));
+    if (keep_owner && inode.type != FileType::regular && ::fchownat(directory, name.c_str(), inode.uid, inode.gid, AT_SYMLINK_NOFOLLOW) != 0) throw_errno(fmt::format("set the owner of '{}'", name));
     set_host_times(directory, name, inode.mtime);
 }
 
@@ -103,7 +105,10 @@ void copy_in(int directory, const std::string& name, UnionView& view, const std:
             return;
         }
     }
-    if (keep_owner) view.set_owner(to, st.st_uid, st.st_gid);
+    if (keep_owner) {
+        view.set_owner(to, st.st_uid, st.st_gid);
+        if (S_ISREG(st.st_mode)) view.set_mode(to, mode);  // the kernel clears setuid and setgid on chown
+    }
     view.set_mtime(to, {st.st_mtim.tv_sec, static_cast<std::uint32_t>(st.st_mtim.tv_nsec)});
 }
 
@@ -113,7 +118,9 @@ void out_of_container(Program& program, const Place& from, const std::string& to
     if (!inode) throw Error(Errc::not_found, fmt::format("'{}' has no '{}'", *from.name, printable(from.path)));
     const bool into = std::filesystem::is_directory(to);
     if (to.ends_with("/") && !into) throw Error(Errc::not_found, fmt::format("there is no directory '{}'", to));
-    if (inode->type == FileType::directory && wants_contents(from.path)) {
+    // Of "/" and "/etc/.." the contents are meant: they have no name that a copy could get.
+    const std::string base = last_name(from.path);
+    if (inode->type == FileType::directory && (wants_contents(from.path) || base.empty() || base == "/" || base == "..")) {
         make_directories(to);
         const UniqueFd directory = open_file(to, O_RDONLY | O_DIRECTORY);
         for (const auto& entry : view->list(from.path)) {
@@ -143,7 +150,9 @@ void into_container(Program& program, const std::string& from, const Place& to, 
         return;
     }
     if (to.path.ends_with("/") && !into) throw Error(Errc::not_found, fmt::format("'{}' has no directory '{}'", *to.name, to.path));
-    const std::filesystem::path whole = std::filesystem::absolute(host).lexically_normal();
+    const std::string base = last_name(host);
+    const std::filesystem::path whole = base == ".." || base == "." ? std::filesystem::canonical(host) : std::filesystem::absolute(host).lexically_normal();
+    if (!whole.has_filename()) throw Error(Errc::invalid, "cp: the whole host is not copied into a container").hint("name a directory");
     const UniqueFd directory = open_file(whole.parent_path(), O_RDONLY | O_DIRECTORY);
     std::string target = to.path;
     if (into) target += "/" + whole.filename().string();

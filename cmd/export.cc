@@ -1,6 +1,4 @@
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <map>
 
@@ -8,7 +6,6 @@
 #include "cmd/output.h"
 #include "cmd/verb.h"
 #include "cmd/wire.h"
-#include "layers/base/file.h"
 #include "layers/tar.h"
 #include "overlay/union_view.h"
 
@@ -67,24 +64,7 @@ Verb export_verb() {
         options.argument("NAME", args->name, "container or image");
     };
     verb.run = [args](Program& program) {
-        if (args->output == "-") {
-            if (::isatty(STDOUT_FILENO) != 0) throw Error(Errc::invalid, "export: refusing to write an archive to a terminal").hint("use -o FILE, or redirect");
-            FdSink sink(STDOUT_FILENO);
-            write_root(program, args->name, sink);
-            return 0;
-        }
-        const std::string temporary = args->output + ".surcoat-part";
-        try {
-            UniqueFd fd = open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
-            FdSink sink(fd.get());
-            write_root(program, args->name, sink);
-            fsync_fd(fd.get());
-            fd.close();
-            rename_file(temporary, args->output);
-        } catch (...) {
-            ::unlink(temporary.c_str());
-            throw;
-        }
+        write_output(args->output, "export", [&](ByteSink& sink) { write_root(program, args->name, sink); });
         return 0;
     };
     return verb;

@@ -43,12 +43,9 @@ std::string time_text(const Timestamp& time) {
 }
 
 Place place_of(const std::string& text, const char* verb) {
-    Place place = parse_place(text);
-    if (!place.name) {
-        // "ls shop" means its root.
-        place.name = place.path;
-        place.path = "/";
-    }
+    // "shop:1" is a name with a tag; without ":/" the root is meant.
+    Place place = text.find(":/") == std::string::npos ? Place{text, "/"} : parse_place(text);
+    if (!place.name) throw Error(Errc::invalid, fmt::format("{}: '{}' is a path of this host", verb, text));
     if (place.name->empty()) throw Error(Errc::invalid, fmt::format("{}: name a container or an image, and a path: NAME:/path", verb));
     return place;
 }

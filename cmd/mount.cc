@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <csignal>
+
 #include "cmd/output.h"
 #include "cmd/verb.h"
 #include "cmd/wire.h"
@@ -98,6 +100,7 @@ Verb unshare_verb() {
         std::vector<char*> argv;
         for (std::string& word : command) argv.push_back(word.data());
         argv.push_back(nullptr);
+        std::signal(SIGPIPE, SIG_DFL);  // ignored in here, but the command should have it as usual
         ::execvp(argv[0], argv.data());
         throw_errno(fmt::format("run '{}'", command[0]));
     };

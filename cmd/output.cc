@@ -1,10 +1,15 @@
 #include "cmd/output.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
+#include <filesystem>
+
+#include "layers/base/file.h"
 
 namespace surcoat::cmd {
 
@@ -16,9 +21,19 @@ void say(std::string_view text) { fmt::print(stderr, "{}\n", text); }
 
 void print_error(const Error& error) {
     std::fflush(stdout);
-    std::string text = fmt::format("surcoat: {}\n", error.causes().front());
-    for (std::size_t i = 1; i < error.causes().size(); ++i) text += fmt::format("  because: {}\n", error.causes()[i]);
-    if (!error.hint().empty()) text += fmt::format("  hint: {}\n", error.hint());
+    std::string text;
+    const auto add = [&](const char* label, std::string_view words) {
+        text += label;
+        // Line by line: diagnostics have several, and what is in them may come from a hostile image.
+        for (std::size_t at = 0; at <= words.size();) {
+            const std::size_t end = std::min(words.find('\n', at), words.size());
+            text += printable(words.substr(at, end - at)) + "\n";
+            at = end + 1;
+        }
+    };
+    add("surcoat: ", error.causes().front());
+    for (std::size_t i = 1; i < error.causes().size(); ++i) add("  because: ", error.causes()[i]);
+    if (!error.hint().empty()) add("  hint: ", error.hint());
     std::fputs(text.c_str(), stderr);
 }
 
@@ -76,6 +91,38 @@ std::string saved_percent(std::uint64_t whole, std::uint64_t part) {
     if (whole == 0 || part >= whole) return "0%";
     const double percent = 100.0 * (1.0 - static_cast<double>(part) / static_cast<double>(whole));
     return percent > 99 && percent < 100 ? fmt::format("{:.2f}%", std::min(percent, 99.99)) : fmt::format("{:.0f}%", percent);
+}
+
+void write_output(const std::string& where, const char* verb, const std::function<void(ByteSink&)>& write) {
+    if (where == "-") {
+        if (::isatty(STDOUT_FILENO) != 0) {
+            throw Error(Errc::invalid, fmt::format("{}: refusing to write an archive to a terminal", verb)).hint("use -o FILE, or redirect");
+        }
+        FdSink sink(STDOUT_FILENO);
+        write(sink);
+        return;
+    }
+    // A device, a fifo, /dev/stdout: written to as it is. Renaming would put a file in its place.
+    if (std::filesystem::exists(where) && !std::filesystem::is_regular_file(where)) {
+        UniqueFd fd = open_file(where, O_WRONLY);
+        FdSink sink(fd.get());
+        write(sink);
+        fd.close();
+        return;
+    }
+    const std::filesystem::path target = std::filesystem::weakly_canonical(where);  // through a symlink, not over it
+    const std::string temporary = fmt::format("{}.{}.part", target.string(), ::getpid());
+    try {
+        UniqueFd fd = open_file(temporary, O_WRONLY | O_CREAT | O_EXCL);
+        FdSink sink(fd.get());
+        write(sink);
+        fsync_fd(fd.get());
+        fd.close();
+        rename_file(temporary, target);
+    } catch (...) {
+        ::unlink(temporary.c_str());
+        throw;
+    }
 }
 
 Table::Table(std::vector<std::string> headings, std::vector<std::size_t> right) : right_(std::move(right)) {

@@ -1,10 +1,12 @@
 #pragma once
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "layers/base/bytes.h"
 #include "layers/base/error.h"
 #include "layers/base/json.h"
 #include "layers/store/store.h"
@@ -25,6 +27,10 @@ std::string human_duration(std::chrono::nanoseconds duration);
 std::string printable(std::string_view text);
 /// "63%" of `whole` that is not in `part`.
 std::string saved_percent(std::uint64_t whole, std::uint64_t part);
+
+/// Writes an archive through `write` to a file, or to standard output for "-" (refused on a terminal). A file is
+/// complete or not there at all: a reader never finds half an archive under the name it was given.
+void write_output(const std::string& where, const char* verb, const std::function<void(ByteSink&)>& write);
 
 /// Columns as wide as they need to be; the first row is the heading. `right`: indices of right-aligned columns.
 class Table {

@@ -6,6 +6,7 @@
 #include "cmd/output.h"
 #include "cmd/verb.h"
 #include "cmd/wire.h"
+#include "overlay/namespaces.h"
 
 namespace surcoat::cmd {
 namespace {
@@ -28,6 +29,10 @@ std::string numbered(const std::string& pattern, std::int64_t number, std::int64
 
 int run(Program& program, const Args& args) {
     if (args.count < 1 || args.count > 1'000'000) throw Error(Errc::invalid, fmt::format("spawn: -n is {}, but must be from 1 to 1000000", args.count));
+    if (args.mount && overlay::current_privilege() == overlay::Privilege::none) {
+        throw Error(Errc::denied, "spawn --mounted needs root or a user namespace").hint("as a plain user: surcoat unshare sh, then spawn in there");
+    }
+    if (args.start) overlay::become_namespace_root();
     const auto begin = std::chrono::steady_clock::now();
     const auto image = program.images().get(args.container.image("spawn"));
     const overlay::NewContainer prototype = args.container.make(image);
@@ -78,7 +83,6 @@ Verb spawn_verb() {
         args->container.declare(options);
     };
     verb.run = [args](Program& program) { return run(program, *args); };
-    verb.needs_mounts = true;
     return verb;
 }
 

@@ -1,13 +1,10 @@
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <filesystem>
 
 #include "cmd/output.h"
 #include "cmd/verb.h"
 #include "cmd/wire.h"
-#include "layers/base/file.h"
 #include "registry/transport.h"
 
 namespace surcoat::cmd {
@@ -37,24 +34,8 @@ int save(Program& program, const SaveArgs& args) {
     if (options.format == registry::ArchiveFormat::oci_directory) {
         if (args.output == "-") throw Error(Errc::invalid, "save: an OCI directory needs -o DIRECTORY");
         lines = registry::save_images(program.store(), args.images, options, args.output);
-    } else if (args.output == "-") {
-        if (::isatty(STDOUT_FILENO) != 0) throw Error(Errc::invalid, "save: refusing to write an archive to a terminal").hint("use -o FILE, or redirect");
-        FdSink sink(STDOUT_FILENO);
-        lines = registry::save_images(program.store(), args.images, options, sink);
     } else {
-        // Complete or not there at all: a reader never finds half an archive under the name it was given.
-        const std::string temporary = args.output + ".surcoat-part";
-        try {
-            UniqueFd fd = open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
-            FdSink sink(fd.get());
-            lines = registry::save_images(program.store(), args.images, options, sink);
-            fsync_fd(fd.get());
-            fd.close();
-            rename_file(temporary, args.output);
-        } catch (...) {
-            ::unlink(temporary.c_str());
-            throw;
-        }
+        write_output(args.output, "save", [&](ByteSink& sink) { lines = registry::save_images(program.store(), args.images, options, sink); });
     }
     if (!program.settings().quiet) {
         for (const std::string& line : lines) say(line);

@@ -18,7 +18,7 @@ namespace {
 // Docker's default set; podman's lacks MKNOD, NET_RAW and AUDIT_WRITE. notes: registry.md, section 6.
 constexpr CapabilityMask kDefault =
     capability_bit(CAP_CHOWN) | capability_bit(CAP_DAC_OVERRIDE) | capability_bit(CAP_FSETID) |
-    capability_bit(CAP_FOWNER) | capability_bit(CAP_MKNOD) | capability_bit(CAP_NET_RAW) |
+    capability_bit(CAP_FOWNER) | capability_bit(CAP_NET_RAW) |
     capability_bit(CAP_SETGID) | capability_bit(CAP_SETUID) | capability_bit(CAP_SETFCAP) |
     capability_bit(CAP_SETPCAP) | capability_bit(CAP_NET_BIND_SERVICE) | capability_bit(CAP_SYS_CHROOT) |
     capability_bit(CAP_KILL) | capability_bit(CAP_AUDIT_WRITE);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -253,6 +254,12 @@ void Containers::remove(const std::vector<std::string>& ids, bool force) {
     // Nobody may start one between our look at it and its end.
     std::vector<FileLock> locks;
     std::vector<ContainerRow> gone;
+    // A lock is a descriptor: as many are held as this process may have.
+    rlimit files{};
+    if (::getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        ::setrlimit(RLIMIT_NOFILE, &files);
+    }
     for (auto& row : rows) {
         if (row.state == "running") {
             if (const auto init = open_running(row.init)) signal_process(init->get(), SIGKILL);
@@ -264,8 +271,7 @@ void Containers::remove(const std::vector<std::string>& ids, bool force) {
             if (!lock)
                 throw Error(Errc::conflict, fmt::format("container '{}' is being started", row.name))
                     .hint("try again");
-            // A thousand locks would be a thousand descriptors.
-            if (rows.size() <= 64) locks.push_back(std::move(*lock));
+            if (locks.size() + 256 < files.rlim_cur) locks.push_back(std::move(*lock));
         }
         unmount(row.id);
         gone.push_back(row);

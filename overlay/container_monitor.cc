@@ -13,22 +13,12 @@
 
 #include "layers/base/file.h"
 #include "layers/base/json.h"
+#include "layers/base/pipe.h"
 #include "overlay/container_log.h"
 #include "overlay/container_run.h"
 
 namespace surcoat::overlay {
 namespace {
-
-struct Pipe {
-    UniqueFd read;
-    UniqueFd write;
-    Pipe() {
-        int fds[2];
-        if (::pipe2(fds, O_CLOEXEC) != 0) throw_errno("create a pipe");
-        read = UniqueFd(fds[0]);
-        write = UniqueFd(fds[1]);
-    }
-};
 
 std::string describe(const Error& e) {
     Json causes = Json::array();

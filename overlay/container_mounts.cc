@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "layers/base/file.h"
+#include "layers/base/file_lock.h"
 #include "overlay/container_run.h"
 #include "overlay/kernel_overlay.h"
 #include "overlay/mount.h"
@@ -126,10 +127,7 @@ UniqueFd open_container_root(Store& store, const ContainerRow& row, const Contai
     const std::filesystem::path directory = store.container_directory(row.id);
     const UpperLayer upper{directory / "upper", directory / "work"};
     if (const auto where = find_mount(upper.upper)) {
-        UniqueFd root = clone_mount(*where);
-        // On the host its device nodes were switched off.
-        change_mount(root.get(), 0, MOUNT_ATTR_NODEV);
-        return root;
+        return clone_mount(*where);
     }
     ViewOptions options;
     options.scratch = spec.scratch;
@@ -153,7 +151,12 @@ std::filesystem::path Containers::mount(const std::string& id, std::optional<std
     } else if (row.state == "running" && row.init) {
         mount = clone_root_of(row.init->pid);
     } else {
-        mount = mount_overlay(store_, lowers(row), upper(row), {});
+        // Whoever starts it holds this lock: one upper is never mounted twice.
+        const auto lock = FileLock::try_acquire(container_lock(store_, row.id), FileLock::Mode::exclusive);
+        if (!lock) throw Error(Errc::conflict, fmt::format("container '{}' is being started or mounted", row.name)).hint("try again");
+        attach_mount(mount_overlay(store_, lowers(row), upper(row), {}), target);
+        if (::ftruncate(lock->fd(), 0) != 0) throw_errno("clear a lock's file");  // a block for each of a thousand views
+        return target;
     }
     attach_mount(mount, target);
     return target;

@@ -69,12 +69,12 @@ Error explain(const Error& e, const std::optional<UpperLayer>& upper) {
     }
     if (e.os_error() == EPERM) {
         return Error(Errc::denied, e.message())
-            .hint("mounting overlayfs needs root, or Linux 5.11 and later with user namespaces; `surcoat doctor` tells more")
+            .hint("mounting overlayfs needs root, or Linux 5.11 and later with user namespaces")
             .errno_was(EPERM);
     }
     if (e.code() == Errc::unsupported) {
         return Error(Errc::unsupported, e.message())
-            .hint("kernels before 6.7 lack overlayfs' data-only lowers through the mount API; `surcoat doctor` tells what works")
+            .hint("kernels before 6.7 lack overlayfs' data-only lowers through the mount API")
             .errno_was(e.os_error());
     }
     return e;
@@ -106,7 +106,9 @@ UniqueFd mount_once(Store& store, const LowerStack& lowers, const std::optional<
             overlay.set_flag("volatile");
         }
     }
-    return overlay.mount(options.read_only || !upper ? MOUNT_ATTR_RDONLY : 0);
+    // No device node of an image or a container is ever opened through a view: there is no device cgroup that
+    // would stop it. A sandbox mounts a /dev of its own.
+    return overlay.mount(MOUNT_ATTR_NODEV | (options.read_only || !upper ? MOUNT_ATTR_RDONLY : 0));
 }
 
 // In the store's own file system: what /tmp can do says nothing about it.

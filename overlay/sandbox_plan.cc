@@ -354,7 +354,7 @@ SandboxPlan plan_sandbox(UniqueFd root, const ContainerSpec& spec, const std::st
     const Privilege privilege = current_privilege();
     if (privilege == Privilege::none) {
         throw Error(Errc::denied, "running a container needs root or a user namespace")
-            .hint("`surcoat doctor` says what forbids user namespaces here");
+            .hint("see `surcoat version` for what this user can do");
     }
     SandboxPlan plan;
     plan.hide_init = privilege == Privilege::root;

@@ -11,19 +11,10 @@
 #include <cerrno>
 #include <memory>
 
+#include "layers/base/pipe.h"
+
 namespace surcoat::overlay {
 namespace {
-
-struct Pipe {
-    UniqueFd read;
-    UniqueFd write;
-    Pipe() {
-        int fds[2];
-        if (::pipe2(fds, O_CLOEXEC) != 0) throw_errno("create a pipe");
-        read = UniqueFd(fds[0]);
-        write = UniqueFd(fds[1]);
-    }
-};
 
 template <typename Record>
 bool read_record(int fd, Record& record) {
@@ -69,7 +60,7 @@ SandboxProcess SandboxProcess::fork(unsigned long flags, const std::function<voi
     ::pthread_sigmask(SIG_SETMASK, &old, nullptr);
     if (pid < 0) {
         throw os_error("create the sandbox's namespaces", error)
-            .hint("it needs root or a user namespace; `surcoat doctor` says what forbids it here");
+            .hint("it needs root or a user namespace");
     }
     process.pid_ = pid;
     process.pidfd_ = UniqueFd(pidfd);

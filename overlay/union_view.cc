@@ -20,7 +20,7 @@ namespace {
 
 std::string library_because(const std::string& reason) {
     return fmt::format("using the library view, because {}; files can be read and changed, but nothing can be run in it "
-                       "(`surcoat doctor` says what would help)", reason);
+                       "(as a plain user: user namespaces must be allowed)", reason);
 }
 
 // Where only one id is mapped, everything in the upper is root's, also what was copied up from another's file.

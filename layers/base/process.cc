@@ -12,6 +12,7 @@
 
 #include "layers/base/bytes.h"
 #include "layers/base/file.h"
+#include "layers/base/pipe.h"
 
 namespace surcoat {
 
@@ -76,21 +77,6 @@ ExitStatus wait_for(pid_t pid) {
     if (WIFSIGNALED(status)) return {0, WTERMSIG(status)};
     return {WEXITSTATUS(status), 0};
 }
-
-namespace {
-
-struct Pipe {
-    UniqueFd read;
-    UniqueFd write;
-    Pipe() {
-        int fds[2];
-        if (::pipe2(fds, O_CLOEXEC) != 0) throw_errno("create a pipe");
-        read = UniqueFd(fds[0]);
-        write = UniqueFd(fds[1]);
-    }
-};
-
-}  // namespace
 
 CommandResult run_command(const std::vector<std::string>& argv, const std::string& input,
                           const std::vector<std::string>* environment) {

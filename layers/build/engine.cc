@@ -135,7 +135,7 @@ BuildResult Engine::build(const recipe::Recipe& recipe, BuildContext& context, c
     for (const auto& [name, value] : platform_args({})) shared.consumed_args.insert(name);
     std::vector<std::string> declared(shared.consumed_args.begin(), shared.consumed_args.end());
     for (const auto& [name, value] : options.build_args) {
-        if (shared.consumed_args.count(name) == 0 && !is_proxy_variable(name)) {
+        if (shared.consumed_args.count(name) == 0 && name != "SOURCE_DATE_EPOCH" && !is_proxy_variable(name)) {
             observer_.warning(
                 fmt::format("--build-arg {} is not used by any ARG{}", name, did_you_mean(name, declared)));
         }

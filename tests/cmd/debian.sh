@@ -13,7 +13,7 @@ contains "$(surcoat build -t shop:debian -f examples/shop/Dockerfile.debian exam
 port=$(free_port)
 surcoat run -d --name shop shop:debian --port "$port" >/dev/null
 wait_http "$port" shop
-contains "$(curl -sS "http://127.0.0.1:$port/")" '"engine": *"flask"' 2>/dev/null || contains "$(curl -sS "http://127.0.0.1:$port/")" 'flask'
+equal "$(curl -sS "http://127.0.0.1:$port/" | python3 -c 'import json,sys; print(json.load(sys.stdin)["engine"])')" flask "what serves"
 surcoat rm -f shop >/dev/null
 surcoat df --verify
 

@@ -386,7 +386,7 @@ TEST_CASE("a plain user runs containers in a user namespace", "[overlay][contain
     const std::string text = content_of(answer);
     INFO(text);
     CHECK(text.rfind("0\nwelcome\nown\n15\nsys\n1\n", 0) == 0);
-    CHECK(text.find("00000000a80425fb\n") != std::string::npos);
+    CHECK(text.find("00000000a00425fb\n") != std::string::npos);
     CHECK(text.find("exit 7\n13\nlo\nstopped 143\n") != std::string::npos);
     CHECK(text.find("unsupported") != std::string::npos);
     CHECK(text.find("/etc/subuid") != std::string::npos);

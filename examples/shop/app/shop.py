@@ -29,8 +29,14 @@ def order(request):
 
 def serve_with_flask(flask, port):
     app = flask.Flask("shop")
-    app.get("/")(lambda: front_page("flask"))
-    app.get("/goods")(lambda: GOODS)
+
+    @app.get("/")
+    def front():
+        return front_page("flask")
+
+    @app.get("/goods")
+    def goods():
+        return GOODS
 
     @app.post("/order")
     def place_order():
