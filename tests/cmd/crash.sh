@@ -5,7 +5,7 @@ mkdir "$scratch/root" "$scratch/context"
 for i in $(seq 40); do head -c $((i * 700)) /dev/urandom >"$scratch/root/file$i"; done
 ln "$scratch/root/file1" "$scratch/root/link1"; ln -s file2 "$scratch/root/soft"; mkdir "$scratch/root/dir"
 tar -C "$scratch/root" -cf "$scratch/root.tar" .
-printf '%s\n' 'FROM base' 'COPY data /data' 'RUN echo made >/made && rm /data/b' 'WORKDIR /work' 'COPY data/a /work/' >"$scratch/context/Dockerfile"
+printf '%s\n' 'FROM base' 'COPY data /data' 'RUN echo made >/made && rm /data/b' 'WORKDIR /srv/app' 'COPY data/a /srv/app/' >"$scratch/context/Dockerfile"
 mkdir "$scratch/context/data"; echo a >"$scratch/context/data/a"; echo b >"$scratch/context/data/b"
 small_base
 surcoat save -o "$scratch/base.tar" base
